@@ -145,7 +145,9 @@ def tuned(found: Effects, arm: Arm | None) -> str:
     rates = found.question.best_over if arm else ()
     counts = {rate: Counter(each.levels[rate] for each in found.arms) for rate in rates}
     apart = [rate for rate, cells in counts.items() if arm and cells.pop(arm.levels[rate]) <= max([0, *cells.values()])]
-    return joined(named(rate, arm.levels[rate]) for rate in apart or rates[:1] if arm)
+    return joined(named(rate, arm.levels[rate]) for rate in apart or rates[:1] if arm).replace(
+        "learning-rate f", "rate f"
+    )
 
 
 def rate_of(found: Effects) -> str:

@@ -138,12 +138,12 @@ def test_time_and_memory_are_told_where_they_differ_by_more_than_a_tenth_and_the
 
 
 STARS = [  # losses of some cells, which one is AdamW's best, its edge, the bound of lion's difference, and that
-    ({"embeddings=3": 0.0, "all=1": 0.1}, {"all=1": 0.2}, "learning-rate factor of embeddings 3", "", "", 0.2),
-    ({"embeddings=9": 0.0, "all=1": 0.1}, {"all=1": 0.2}, "learning-rate factor of embeddings 9", "embeddings", "at least", 0.2),
-    ({"embeddings=9": 0.0, "all=1": 0.1}, {"all=1": -0.2}, "learning-rate factor of embeddings 9", "embeddings", "at most", -0.2),
-    ({"vectors=0.333": 0.0, "all=1": 0.1}, {"all=1": 0.2}, "learning-rate factor of vectors 0.333", "vectors", "at least", 0.2),
-    ({"all=1": 0.0}, {"all=1": 0.2}, "learning-rate factor 1", "", "", 0.2),
-    ({"all=3": 0.0, "all=1": 0.1}, {"all=1": 0.2}, "learning-rate factor 3", "all", "at least", 0.2),
+    ({"embeddings=3": 0.0, "all=1": 0.1}, {"all=1": 0.2}, "rate factor of embeddings 3", "", "", 0.2),
+    ({"embeddings=9": 0.0, "all=1": 0.1}, {"all=1": 0.2}, "rate factor of embeddings 9", "embeddings", "at least", 0.2),
+    ({"embeddings=9": 0.0, "all=1": 0.1}, {"all=1": -0.2}, "rate factor of embeddings 9", "embeddings", "at most", -0.2),
+    ({"vectors=0.333": 0.0, "all=1": 0.1}, {"all=1": 0.2}, "rate factor of vectors 0.333", "vectors", "at least", 0.2),
+    ({"all=1": 0.0}, {"all=1": 0.2}, "rate factor 1", "", "", 0.2),
+    ({"all=3": 0.0, "all=1": 0.1}, {"all=1": 0.2}, "rate factor 3", "all", "at least", 0.2),
 ]  # fmt: skip
 
 
@@ -158,8 +158,8 @@ def test_each_optimizer_is_taken_at_the_best_of_the_cells_it_has_though_the_grid
     assert (effect.bound, *found.edges) == (bound, *[f"parametrization.rates.{edge}"] * bool(edge))
     assert effect.mean == pytest.approx(difference, abs=0.02)
     assert said.sentences[0].startswith(f"Differences from adamw ({best}) over 3 seeds")
-    assert "lion (learning-rate factor 1) " in said.sentences[1]
-    assert said.tables[0].rows[0][said.tables[0].columns.index("best learning rate")] == "learning-rate factor 1"
+    assert "lion (rate factor 1) " in said.sentences[1]
+    assert said.tables[0].rows[0][said.tables[0].columns.index("best learning rate")] == "rate factor 1"
     assert "more tries find a better best: adamw at 9; lion at 3." in " ".join(said.warnings)
     if bound != "at most":
         assert said.headline.startswith(f"Lion ends {bound} 0.20".replace("  ", " ")) or "0.2" in said.headline
@@ -176,8 +176,8 @@ def test_a_best_cell_is_named_by_what_is_not_usual_however_many_optimizers_have_
     more = [replace(run, levels=run.levels | {"optim": f"lion {i}"}) for i in range(7) for run in whole.outcomes if run.levels["optim"] == "lion"]  # fmt: skip
     optims = [*whole.factors["optim"], *(f"lion {i}" for i in range(7))]
     said = verdict(replace(whole, outcomes=whole.outcomes + more, factors=whole.factors | {"optim": optims}))
-    assert said.sentences[0].startswith("Differences from adamw (learning-rate factor of embeddings 3) over")
-    assert "lion 3 (learning-rate factor 3) at " in said.sentences[1]
+    assert said.sentences[0].startswith("Differences from adamw (rate factor of embeddings 3) over")
+    assert "lion 3 (rate factor 3) at " in said.sentences[1]
 
 
 def test_an_arm_of_other_seeds_is_the_only_one_that_is_unpaired():
