@@ -93,8 +93,8 @@ def _warnings(found: Effects, words: Words) -> Iterator[str]:
     comparison = found.comparison
     yield from _different_texts(comparison.environment, words)
     if comparison.confounded:
-        varied, differing = joined(map(said, comparison.factors)) or "their seeds", "; ".join(comparison.confounded)
-        yield f"The arms differ in more than {varied}: {differing}. This may be the cause of a difference."
+        apart = "; ".join(comparison.confounded)
+        yield f"The arms also differ elsewhere, which may be the cause of a difference: {apart}."
     of_answer = chain.from_iterable(kind(found) for kind in (_of_arms, _at_edges, _unfair, _of_effects))
     for before, phrases, after in (*_of_runs(comparison), *of_answer):
         if phrases:
