@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy
 
 from gptx.compare.outcomes import Arm
-from gptx.estimate.differences import Fit, estimate
+from gptx.estimate.differences import Fit, estimate, fit_blocks
 
 _DRAWS = 4000  # of the noise, for what a choice flatters
 _NEAR = 4  # standard errors of a mean: what looks worse than the best by more is no choice
@@ -28,6 +28,7 @@ class Optimum:
     rate: float | None = None
     low: float | None = None
     high: float | None = None
+    unsure: tuple[str, ...] = ()  # levels that are not significantly worse, judged together at 95 %
 
 
 def edges(arm: Arm, every: Collection[Arm], rates: Collection[str]) -> dict[str, str]:
@@ -58,7 +59,11 @@ def optimum(context: dict[str, str], arms: list[Arm], rate: str, sign: int) -> O
     near = grid[max(0, grid.index(best) - 1) : grid.index(best) + 2]
     edge, at = edges(best, arms, [rate]).get(rate, ""), [float(arm.levels[rate]) for arm in near]
     between = _between(near, at, sign) if len(near) == 3 and at[0] > 0 else (None, None, None)
-    return Optimum(context, best, best.levels[rate], edge, *between)
+    levels = [arm.levels[rate] for arm in grid if arm is not best]
+    fit = fit_blocks({arm.levels[rate]: arm.values for arm in grid})
+    found = zip(levels, fit.family([{level: 1.0, best.levels[rate]: -1.0} for level in levels]), strict=True)
+    unsure = tuple(level for level, worse in found if worse and worse.p is not None and not worse.significant)
+    return Optimum(context, best, best.levels[rate], edge, *between, unsure)
 
 
 def _between(near: list[Arm], at: list[float], sign: int) -> tuple[float | None, float | None, float | None]:

@@ -42,8 +42,19 @@ def _against(found: Effects) -> Iterator[str]:
     told = f", with 95 % intervals{' that hold together' * (judged > 1)}: {sure} of {judged} significant" * bool(judged)
     same = joined(where(setting.context) for setting in found.settings if not setting.compares)
     told += f"; {same} all arms are the same run" * bool(same)
+    if found.optima:
+        yield from _sure_of_optima(found)
     if made:
         yield f"Differences {_from(found)} over {count(max(one.n for one in made), 'seed')}{told}."
+
+
+def _sure_of_optima(found: Effects) -> Iterator[str]:
+    """Over how many seeds a best level was chosen, and which others may be it."""
+    seeds = max(len(one.arm.values) if one.arm else 0 for one in found.optima)
+    told = joined(f"{joined(one.unsure)} {where(one.context)}".strip() for one in found.optima if one.unsure)
+    if seeds > 1:
+        sure = f"not significantly worse than the best: {told}" if told else "all others are significantly worse"
+        yield f"Over {count(seeds, 'seed')}, at 95 % in each setting, {sure}."
 
 
 def _from(found: Effects) -> str:

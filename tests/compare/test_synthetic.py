@@ -147,6 +147,14 @@ def test_where_the_best_rate_is_at_each_width_is_answered_for_each_parametrizati
     assert [one.level for one in found.optima] == ["0.01", "0.01", "0.003", "0.003", "0.003", "0.003"]
     assert verdict(whole).headline == ("With standard, the best learning rate moves from 0.01 to 0.003 as width grows; with "
                                        "mup, it is 0.003 at every width.")  # fmt: skip
+    assert verdict(whole).sentences[0] == "Over 3 seeds, at 95 % in each setting, all others are significantly worse."
+    noisy = grid(factors, loss, noise=0.01, question=whole.question)  # the second best is 0.013 worse, the others 0.06
+    assert [one.unsure for one in effects(noisy).optima] == [(), ("0.003",), (), (), (), ()]
+    assert (
+        verdict(noisy)
+        .sentences[0]
+        .endswith("not significantly worse than the best: 0.003 with standard and at width 64.")
+    )
 
 
 def test_half_a_factorial_of_four_has_main_effects_and_no_interactions_that_cannot_be_told_apart():
