@@ -1,7 +1,7 @@
 """The best of some arms, what choosing it flatters, and where the best learning rate is: on its grid or beyond."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TypeVar
@@ -59,11 +59,14 @@ def optimum(context: dict[str, str], arms: list[Arm], rate: str, sign: int) -> O
     near = grid[max(0, grid.index(best) - 1) : grid.index(best) + 2]
     edge, at = edges(best, arms, [rate]).get(rate, ""), [float(arm.levels[rate]) for arm in near]
     between = _between(near, at, sign) if len(near) == 3 and at[0] > 0 else (None, None, None)
-    levels = [arm.levels[rate] for arm in grid if arm is not best]
+    return Optimum(context, best, best.levels[rate], edge, *between, tuple(_unsure(best, grid, rate)))
+
+
+def _unsure(best: Arm, grid: list[Arm], rate: str) -> Iterator[str]:
+    others = [arm.levels[rate] for arm in grid if arm is not best]
     fit = fit_blocks({arm.levels[rate]: arm.values for arm in grid})
-    found = zip(levels, fit.family([{level: 1.0, best.levels[rate]: -1.0} for level in levels]), strict=True)
-    unsure = tuple(level for level, worse in found if worse and worse.p is not None and not worse.significant)
-    return Optimum(context, best, best.levels[rate], edge, *between, unsure)
+    found = fit.family([{other: 1.0, best.levels[rate]: -1.0} for other in others])
+    yield from (other for other, worse in zip(others, found, strict=True) if worse and worse.kind == "unsure")
 
 
 def _between(near: list[Arm], at: list[float], sign: int) -> tuple[float | None, float | None, float | None]:
